@@ -100,17 +100,13 @@ impl Case<'_> {
                     format!("from {first} to {last}")
                 };
                 notes.push(format!("kernels have `{name}` {range}"));
-                match (&history.replaced_by[..], &history.replaces[..]) {
-                    ([], []) => {
+                match &self.names_here(name)[..] {
+                    [] => {
                         format!("declare it `__weak` and call it only if `bpf_ksym_exists({name})`")
                     }
-                    ([], older) => format!(
+                    here => format!(
                         "where it does not exist, call {}: declare both `__weak` and test `bpf_ksym_exists({name})`",
-                        quoted(older)
-                    ),
-                    (newer, _) => format!(
-                        "use {} where it exists: declare both `__weak` and test with `bpf_ksym_exists()`",
-                        quoted(newer)
+                        quoted(here)
                     ),
                 }
             }
@@ -120,5 +116,28 @@ impl Case<'_> {
             },
         };
         (Some(help), notes)
+    }
+
+    /// The names under which this kernel has what `name` is elsewhere: the nearest that exist here,
+    /// by what replaced what.
+    fn names_here(&self, name: &str) -> Vec<String> {
+        let mut known = vec![name.to_owned()];
+        let mut nearest = vec![name.to_owned()];
+        loop {
+            nearest = nearest
+                .iter()
+                .flat_map(|name| {
+                    let history = self.tables.history(name);
+                    history.replaces.into_iter().chain(history.replaced_by)
+                })
+                .filter(|name| !known.contains(name))
+                .collect();
+            let here = |name: &&String| self.kernel.kfunc(name).is_some();
+            let found: Vec<String> = nearest.iter().filter(here).cloned().collect();
+            if !found.is_empty() || nearest.is_empty() {
+                return found;
+            }
+            known.extend_from_slice(&nearest);
+        }
     }
 }
