@@ -467,6 +467,7 @@ impl At<'_> {
             requires,
             sleepable: flags.contains(&Flag::Sleepable),
             rcu_protected: flags.contains(&Flag::RcuProtected),
+            rcu_iterator: flags.contains(&Flag::RcuIterator),
             flags,
             hooks,
             cpu_only: facts.cpu_only.unwrap_or(false),

@@ -100,11 +100,14 @@ pub enum Flag {
     ArenaArgs,
     /// Destructive (`KF_DESTRUCTIVE`).
     Destructive,
+    /// Takes an iterator that is valid only in the RCU read section in which it was made
+    /// (kernel/bpf/verifier.c, `is_iter_reg_valid_init`).
+    RcuIterator,
 }
 
 impl Flag {
     /// Every flag with the name that `rules/` uses.
-    pub const NAMED: [(&'static str, Flag); 14] = [
+    pub const NAMED: [(&'static str, Flag); 15] = [
         ("acquire", Flag::Acquire),
         ("release", Flag::Release),
         ("ret_null", Flag::RetNull),
@@ -119,6 +122,7 @@ impl Flag {
         ("arena_ret", Flag::ArenaRet),
         ("arena_args", Flag::ArenaArgs),
         ("destructive", Flag::Destructive),
+        ("rcu_iterator", Flag::RcuIterator),
     ];
 
     /// The flag of that name.
@@ -158,6 +162,8 @@ pub struct Kfunc {
     pub sleepable: bool,
     /// Only inside an RCU read section, which a program that cannot sleep always is.
     pub rcu_protected: bool,
+    /// Takes an iterator that is valid only in the RCU read section in which it was made.
+    pub rcu_iterator: bool,
     /// All its attributes.
     pub flags: Vec<Flag>,
     /// The program kinds it is registered for.

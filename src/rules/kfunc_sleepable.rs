@@ -3,7 +3,8 @@
 //! ## What it finds
 //!
 //! Calls of `KF_SLEEPABLE` kfuncs in programs, timers or RCU read sections that cannot sleep, and calls
-//! of `KF_RCU_PROTECTED` kfuncs in sleepable programs outside an RCU read section.
+//! of `KF_RCU_PROTECTED` kfuncs in sleepable programs outside an RCU read section. The same for the
+//! use, and be it only the end, of an iterator that such a kfunc made.
 //!
 //! ## Why
 //!
@@ -18,9 +19,15 @@
 //! call to one that may. Enclose an RCU-protected call, and the use of what it returns, in an RCU read
 //! section.
 
-use super::support::{Case, Findings, Host};
+use super::support::{Call, Case, Findings, Host};
 use super::{Lifecycle, Rule, RuleInfo};
 use crate::report::{Level, Outcome};
+
+/// The calls as they stand in the program.
+fn in_order(mut calls: Vec<Call<'_>>) -> Vec<Call<'_>> {
+    calls.sort_by_key(|call| (call.call.site.role, call.call.site.insn));
+    calls
+}
 
 /// See the module's documentation.
 pub struct KfuncSleepable;
@@ -39,7 +46,9 @@ impl Rule for KfuncSleepable {
 
     fn check(&self, case: &Case<'_>, out: &mut Findings) {
         for program in &case.programs {
-            for call in case.calls(program) {
+            // What follows an iterator's first mistake are consequences of it.
+            let mut told_of_iterator = false;
+            for call in in_order(case.calls(program)) {
                 let Some(kfunc) = call.kfunc else { continue };
                 let role = program
                     .reach
@@ -84,6 +93,20 @@ impl Rule for KfuncSleepable {
                             kfunc.name
                         ),
                         "call it before `bpf_rcu_read_lock()` or after `bpf_rcu_read_unlock()`"
+                            .to_owned(),
+                    )
+                } else if kfunc.rcu_iterator && sleeps && !call.call.in_rcu_section {
+                    if told_of_iterator {
+                        continue;
+                    }
+                    told_of_iterator = true;
+                    (
+                        format!(
+                            "`{}` needs the RCU read section of its iterator and {place} is sleepable",
+                            kfunc.name
+                        ),
+                        "make, step and end the iterator between one `bpf_rcu_read_lock()` and its \
+                         `bpf_rcu_read_unlock()`"
                             .to_owned(),
                     )
                 } else if kfunc.rcu_protected && sleeps && !call.call.in_rcu_section {
