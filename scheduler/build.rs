@@ -1,9 +1,13 @@
-//! Compiles the BPF half with the machine's clang.
+//! Compiles the BPF half with the machine's clang, and has scx-lint check the object against every
+//! kernel it knows: an error fails the build with the finding.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
+use scx_lint::report::human::{self, termcolor::NoColor};
+use scx_lint::{KernelRequest, check_bytes, series};
 
 const SOURCE: &str = "bpf/scx_tiers.bpf.c";
 
@@ -22,8 +26,57 @@ fn main() -> Result<(), Box<dyn Error>> {
         builder.clang(clang);
     }
     builder.build()?;
+    gate(&object)?;
     println!("cargo::rustc-env=SCX_TIERS_OBJECT={}", object.display());
     Ok(())
+}
+
+/// Why the object is not to be shipped.
+enum Refusal {
+    Findings(String),
+    Unchecked(String),
+}
+
+impl Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Findings(findings) => write!(f, "{SOURCE} fails on a kernel\n\n{findings}"),
+            Self::Unchecked(why) => write!(f, "{SOURCE} cannot be checked: {why}"),
+        }
+    }
+}
+
+// Cargo shows what `main` returns by `Debug`, and findings are to be read.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn gate(object: &Path) -> Result<(), Box<dyn Error>> {
+    // Every kernel by name: none may be left out as not supported.
+    let kernels = KernelRequest {
+        selection: vec!["all".to_owned()],
+        ..KernelRequest::default()
+    };
+    let bytes = std::fs::read(object)?;
+    let report = check_bytes("scx_tiers.bpf.o", &bytes, &kernels, &Default::default())?;
+    if let Some(failure) = report.failures.first() {
+        return Err(Refusal::Unchecked(failure.message.clone()).into());
+    }
+    if report.summary.errors == 0 {
+        return Ok(());
+    }
+    let options = human::Options {
+        series: series(),
+        ..human::Options::default()
+    };
+    let mut out = NoColor::new(Vec::new());
+    human::render(&report, &options, &mut out)?;
+    let findings = String::from_utf8_lossy(&out.into_inner()).into_owned();
+    Err(Refusal::Findings(findings).into())
 }
 
 /// The compiler: `CLANG`, else the first of these that is installed, else
