@@ -29,6 +29,10 @@ const volatile u32 nr_cpus = 1;
 const volatile u32 nr_online_cpus = 1;
 const volatile u32 nr_llcs = 1;
 const volatile u32 cpu_llc[MAX_CPUS];
+/* Holds as long as the scheduler does: the kernel ends it when a CPU goes or
+ * comes. One that is coming does not dispatch yet, and whoever brings it up
+ * must not wait for it. */
+const volatile bool cpu_online[MAX_CPUS];
 const volatile u64 slice_ns = 20000000;
 const volatile bool level_from_cgroup;
 const volatile bool have_rules;
@@ -41,6 +45,7 @@ const volatile u64 stall_ns = 500000000;
 /* ---- State. ---- */
 
 static u64 stall_checked_at;
+static u32 overdue_looked_at;
 /* User mode: when the last round had ended that user space finished before it
  * was found to be stalled. */
 static u64 stalled_since;
@@ -98,6 +103,7 @@ struct {
 struct cpu_state {
 	u64 deadline;
 	u32 level;
+	u32 look_at;		/* the LLC to look at next, beside its own */
 	bool busy;
 	bool protected;
 	bool next_is_aged;
@@ -162,11 +168,24 @@ static __always_inline struct counters *count(void)
 
 static __always_inline u32 llc_of(s32 cpu)
 {
-	u32 at = cpu;
+	u32 at = cpu, llc;
 
 	if (at >= MAX_CPUS)
 		return 0;
-	return cpu_llc[at] < MAX_LLCS ? cpu_llc[at] : 0;
+	/* The bound in a form that survives a spill between check and use. */
+	asm volatile("" : "+r"(at));
+	llc = cpu_llc[at & (MAX_CPUS - 1)];
+	return llc < MAX_LLCS ? llc : 0;
+}
+
+static __always_inline bool is_online(s32 cpu)
+{
+	u32 at = cpu;
+
+	if (at >= nr_cpus || at >= MAX_CPUS)
+		return false;
+	asm volatile("" : "+r"(at));
+	return cpu_online[at & (MAX_CPUS - 1)];
 }
 
 static __always_inline u64 lane_dsq(u32 llc, u32 lane)
@@ -215,8 +234,12 @@ static __always_inline void classify(struct task_struct *p, struct task_ctx *tct
 	const struct rule *rule = have_rules ? rule_of(p) : NULL;
 	u32 level = level_of_nice(p->static_prio);
 	u64 relative = 0;
+	bool for_all = p->flags & PF_KTHREAD;
 
-	if (level_from_cgroup) {
+	/* What RCU and the workqueues do, others wait for. */
+	if (for_all)
+		level = LEVELS - 1;
+	if (level_from_cgroup && !for_all) {
 		u32 *weight = bpf_map_lookup_elem(&cgroup_weights, &tctx->cgroup);
 
 		if (weight)
@@ -362,8 +385,10 @@ static __always_inline void keep(struct task_struct *prev, s32 cpu)
 		state->protected = false;
 }
 
-/* The CPU near `cpu` that runs the least urgent task, if less urgent than ours. */
-static __always_inline s32 victim(struct task_struct *p, struct task_ctx *tctx, s32 cpu, bool edf)
+/* The CPU that runs the least urgent task, if less urgent than ours: in the
+ * LLC of `cpu`, or outside it. Sixteen CPUs are looked at. */
+static __always_inline s32 victim(struct task_struct *p, struct task_ctx *tctx, s32 cpu, bool edf,
+				  bool inside)
 {
 	u32 llc = llc_of(cpu), worst_level = tctx->level;
 	u64 worst_deadline = edf ? tctx->deadline : 0;
@@ -380,7 +405,7 @@ static __always_inline s32 victim(struct task_struct *p, struct task_ctx *tctx, 
 			break;
 		if (i && at == (u32)cpu)
 			break;
-		if (llc_of(at) != llc || !bpf_cpumask_test_cpu(at, p->cpus_ptr))
+		if ((llc_of(at) == llc) != inside || !bpf_cpumask_test_cpu(at, p->cpus_ptr))
 			continue;
 		state = bpf_map_lookup_elem(&cpu_states, &at);
 		if (!state || !state->busy || state->protected)
@@ -406,11 +431,21 @@ static __always_inline s32 victim(struct task_struct *p, struct task_ctx *tctx, 
 	return found;
 }
 
+/* At its next dispatch the CPU looks at this LLC, too. */
+static __always_inline void look_at(s32 cpu, u32 llc)
+{
+	u32 at = cpu;
+	struct cpu_state *state = bpf_map_lookup_elem(&cpu_states, &at);
+
+	if (state)
+		state->look_at = llc;
+}
+
 /* After an insert into a shared DSQ: wake an idle CPU, or preempt for a waker. */
 static __always_inline void make_room(struct task_struct *p, struct task_ctx *tctx, u64 enq_flags,
 				      bool edf)
 {
-	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0), home;
 
 	if (cpu >= 0) {
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
@@ -418,7 +453,12 @@ static __always_inline void make_room(struct task_struct *p, struct task_ctx *tc
 	}
 	if (!(enq_flags & SCX_ENQ_WAKEUP))
 		return;
-	cpu = victim(p, tctx, scx_bpf_task_cpu(p), edf);
+	home = scx_bpf_task_cpu(p);
+	cpu = victim(p, tctx, home, edf, true);
+	if (cpu < 0 && nr_llcs > 1) {
+		cpu = victim(p, tctx, home, edf, false);
+		look_at(cpu, llc_of(home));
+	}
 	if (cpu >= 0) {
 		COUNT(preempted);
 		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
@@ -529,6 +569,9 @@ void TIERS_OPS(tiers_running, struct task_struct *p)
 	tctx->parked = false;
 	state->level = tctx->level;
 	state->deadline = tctx->deadline;
+	/* A turn given by aging is not cut short, so it is short. */
+	if (state->next_is_aged)
+		set_slice(p, slice_ns / 4);
 	state->protected = state->next_is_aged || is_percpu_kthread(p);
 	state->next_is_aged = false;
 	state->overhead = p->tgid == user_tgid;
@@ -687,6 +730,55 @@ struct sched_ext_ops fifo_ops = {
 
 /* ---- throughput ---- */
 
+/* The highest lane of an LLC in which tasks wait, -1 if none do, and how many. */
+static __always_inline s32 top_lane(u32 llc, s32 *waiting)
+{
+	s32 top = -1;
+
+	*waiting = 0;
+	for (s32 lane = 0; lane < LANES; lane++) {
+		s32 queued = scx_bpf_dsq_nr_queued(lane_dsq(llc, lane));
+
+		if (queued > 0) {
+			top = lane;
+			*waiting = queued;
+		}
+	}
+	return top;
+}
+
+/*
+ * Levels hold across caches: each dispatch looks at one other LLC, in turn, and
+ * takes from it when something higher waits there, or clearly more of the same.
+ */
+static __always_inline bool balance(u32 llc, s32 cpu, s32 prev_lane)
+{
+	u32 at = cpu, other;
+	struct cpu_state *state = bpf_map_lookup_elem(&cpu_states, &at);
+	s32 own, theirs, waiting, waiting_there;
+
+	if (!state)
+		return false;
+	other = *(volatile u32 *)&state->look_at;
+	state->look_at = other + 1 < nr_llcs ? other + 1 : 0;
+	if (other == llc || other >= nr_llcs)
+		return false;
+	theirs = top_lane(other, &waiting_there);
+	own = top_lane(llc, &waiting);
+	if (prev_lane > own)
+		waiting = 0;
+	if (prev_lane >= own) {
+		own = prev_lane;
+		waiting++;
+	}
+	if (theirs < own || (theirs == own && waiting_there < waiting + 2))
+		return false;
+	if (serve(other, cpu, own, 0) != SERVED_MOVED)
+		return false;
+	COUNT(stolen);
+	return true;
+}
+
 void TIERS_OPS(throughput_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_ctx *tctx = ctx_of(p);
@@ -719,6 +811,8 @@ void TIERS_OPS(throughput_dispatch, s32 cpu, struct task_struct *prev)
 		if (tctx)
 			prev_lane = tctx->level;
 	}
+	if (nr_llcs > 1 && balance(llc, cpu, prev_lane))
+		return;
 	served = serve(llc, cpu, prev_lane, 0);
 	if (served == SERVED_PREV && prev)
 		keep(prev, cpu);
@@ -1024,7 +1118,7 @@ static __always_inline bool apply(struct task_struct *p, const struct dispatched
 	s32 cpu = decision->cpu;
 	bool moved = false;
 
-	if (!(decision->flags & TIERS_ANY_CPU) && cpu >= 0 && cpu < (s32)nr_cpus &&
+	if (!(decision->flags & TIERS_ANY_CPU) && is_online(cpu) &&
 	    bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
 		dsq = CPU_DSQ(cpu);
 	if (!bpf_iter_scx_dsq_new(&it, PARK_DSQ, 0)) {
@@ -1085,14 +1179,14 @@ static long take_decision(struct bpf_dynptr *record, void *left)
  * have its reasons, up to here. Well below the kernel's watchdog. */
 #define FORGOTTEN_NS 5000000000ULL
 
-/* How long the first parked task has waited. */
-static __always_inline u64 park_wait(u64 now)
+/* How long the first task on the queue has waited, for a decision and since. */
+static __always_inline u64 queue_wait(u64 dsq, u64 now)
 {
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
 	u64 wait = 0;
 
-	if (!bpf_iter_scx_dsq_new(&it, PARK_DSQ, 0)) {
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		p = bpf_iter_scx_dsq_next(&it);
 		if (p) {
 			struct task_ctx *tctx = ctx_of(p);
@@ -1108,9 +1202,8 @@ static __always_inline u64 park_wait(u64 now)
 static __always_inline bool run_parked(u64 now)
 {
 	struct user_state *state = user_state();
-	u64 wait = park_wait(now);
+	u64 wait = queue_wait(PARK_DSQ, now);
 
-	stall_checked_at = now;
 	if (!state || wait <= stall_ns)
 		return false;
 	if (now - state->round_at > stall_ns)
@@ -1121,6 +1214,32 @@ static __always_inline bool run_parked(u64 now)
 		return false;
 	COUNT(fallback_stall);
 	return true;
+}
+
+/*
+ * Now and then, however busy: the first parked task if it is overdue, else one
+ * that has waited for its CPU as long as that: the CPU may be running something
+ * that does not yield to us. So no task is ever lost.
+ */
+static __noinline bool run_overdue(u64 now)
+{
+	u32 looked_at = overdue_looked_at;
+	s32 i;
+
+	stall_checked_at = now;
+	if (run_parked(now))
+		return true;
+	bpf_for(i, 0, 16) {
+		looked_at = looked_at + 1 < nr_cpus ? looked_at + 1 : 0;
+		overdue_looked_at = looked_at;
+		if (scx_bpf_dsq_nr_queued(CPU_DSQ(looked_at)) > 0 &&
+		    queue_wait(CPU_DSQ(looked_at), now) > FORGOTTEN_NS &&
+		    move_to_local(CPU_DSQ(looked_at))) {
+			COUNT(fallback_stall);
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Tells user space that the queues run low while it still holds tasks. */
@@ -1162,8 +1281,7 @@ void TIERS_OPS(user_dispatch, s32 cpu, struct task_struct *prev)
 	}
 	bpf_user_ringbuf_drain(&decisions, take_decision, &left, 0);
 
-	/* One overdue task now and then, however busy: none is ever lost. */
-	if (now - stall_checked_at > stall_ns / 4 && run_parked(now))
+	if (now - stall_checked_at > stall_ns / 4 && run_overdue(now))
 		return;
 	if (move_to_local(CPU_DSQ(cpu)) || move_to_local(SHARED_DSQ))
 		return;
@@ -1293,12 +1411,13 @@ int pick_cpu(struct select_args *args)
 	if (!p)
 		return -1;
 	bpf_rcu_read_lock();
-	if (prev_cpu >= 0 && bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) &&
+	if (is_online(prev_cpu) && bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr) &&
 	    scx_bpf_test_and_clear_cpu_idle(prev_cpu)) {
 		found = prev_cpu;
 	} else {
 		bpf_for(i, 0, nr_cpus) {
-			if (llc_of(i) == llc && bpf_cpumask_test_cpu(i, p->cpus_ptr) &&
+			if (llc_of(i) == llc && is_online(i) &&
+			    bpf_cpumask_test_cpu(i, p->cpus_ptr) &&
 			    scx_bpf_test_and_clear_cpu_idle(i)) {
 				found = i;
 				break;

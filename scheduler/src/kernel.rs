@@ -1,8 +1,8 @@
 //! What the running kernel is: release, sched_ext state, types, topology.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 use libbpf_rs::btf::{Btf, ReferencesType, types};
 use thiserror::Error;
@@ -59,23 +59,44 @@ pub enum KernelError {
 /// # Errors
 /// The first of [`KernelError`]'s reasons that holds.
 pub fn check() -> Result<(), KernelError> {
-    let release = release()?;
-    if series(&release).is_some_and(|series| series < OLDEST) {
-        return Err(KernelError::TooOld(release));
+    let sched_ext = Path::new(SCHED_EXT).is_dir();
+    Situation {
+        release: release()?,
+        state: if sched_ext { Some(state()?) } else { None },
+        // SAFETY: geteuid has no preconditions and cannot fail.
+        root: unsafe { libc::geteuid() } == 0,
     }
-    if !Path::new(SCHED_EXT).is_dir() {
-        return Err(KernelError::NoSchedExt(release));
-    }
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        return Err(KernelError::NotRoot);
-    }
-    if state()? != "disabled" {
+    .judge(|| {
         let name = fs::read_to_string(format!("{SCHED_EXT}/root/ops"));
-        let name = name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned());
-        return Err(KernelError::OtherScheduler(name));
+        name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    })
+}
+
+/// What decides whether a scheduler can be loaded at all.
+struct Situation {
+    release: String,
+    /// The state of sched_ext, where there is one.
+    state: Option<String>,
+    root: bool,
+}
+
+impl Situation {
+    /// `other` names the scheduler in place; it is asked only when there is one.
+    fn judge(self, other: impl FnOnce() -> String) -> Result<(), KernelError> {
+        if series(&self.release).is_some_and(|series| series < OLDEST) {
+            return Err(KernelError::TooOld(self.release));
+        }
+        let Some(state) = self.state else {
+            return Err(KernelError::NoSchedExt(self.release));
+        };
+        if !self.root {
+            return Err(KernelError::NotRoot);
+        }
+        if state != "disabled" {
+            return Err(KernelError::OtherScheduler(other()));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The release, as `uname -r` prints it.
@@ -229,6 +250,20 @@ impl Topology {
     }
 }
 
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cpus, caches) = (self.online.len(), self.nr_llcs());
+        let (an_s, another) = (
+            if cpus == 1 { "" } else { "s" },
+            if caches == 1 { "" } else { "s" },
+        );
+        write!(
+            f,
+            "{cpus} CPU{an_s} with {caches} last-level cache{another}"
+        )
+    }
+}
+
 /// Numbers the caches in the order they appear.
 fn number_caches(ids: impl Iterator<Item = Option<String>>) -> Vec<u32> {
     let mut numbers: HashMap<String, u32> = HashMap::new();
@@ -270,6 +305,7 @@ fn last_cache_id(cpu: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -277,6 +313,35 @@ mod tests {
         assert_eq!(series("6.12.117-amd64"), Some((6, 12)));
         assert_eq!(series("7.3"), Some((7, 3)));
         assert_eq!(series("nonsense"), None);
+    }
+
+    #[test]
+    fn the_first_obstacle_is_named() {
+        let judge = |release: &str, state: Option<&str>, root| {
+            let situation = Situation {
+                release: release.to_owned(),
+                state: state.map(str::to_owned),
+                root,
+            };
+            let verdict = situation.judge(|| "simple".to_owned());
+            verdict.map_err(|error| error.to_string())
+        };
+        assert_eq!(judge("6.12.0", Some("disabled"), true), Ok(()));
+        for (release, state, root, words) in [
+            ("6.11.10-amd64", None, true, "6.12 is the first"),
+            ("6.12.57-amd64", None, true, "CONFIG_SCHED_CLASS_EXT=y"),
+            ("7.3.4", Some("disabled"), false, "needs root"),
+            (
+                "7.3.4",
+                Some("enabled"),
+                true,
+                "`simple` is enabled already",
+            ),
+            ("7.3.4", Some("disabling"), true, "stop it first"),
+        ] {
+            let said = judge(release, state, root).unwrap_err();
+            assert!(said.contains(words), "{release}: {said}");
+        }
     }
 
     #[test]

@@ -555,6 +555,9 @@ fn settings(
     for (cpu, llc) in topology.llc_of_cpu.iter().enumerate() {
         settings.push(("cpu_llc".to_owned(), cpu, u64::from(*llc)));
     }
+    for cpu in &topology.online {
+        settings.push(("cpu_online".to_owned(), *cpu, 1));
+    }
     for (level, deadline) in options.level_deadlines.iter().enumerate() {
         settings.push(("level_deadline_ns".to_owned(), level, nanos(*deadline)));
     }

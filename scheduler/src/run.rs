@@ -61,7 +61,7 @@ impl End {
 
 fn in_kernel(cli: &Cli, options: &Options, end: &mut End) -> Result<ExitReport, LoadError> {
     let scheduler = Scheduler::start(options)?;
-    eprintln!("scx_tiers: enabled");
+    eprintln!("scx_tiers: enabled on {}", scheduler.topology());
     end.begin();
     let mut printer = Printer::new(cli);
     while !end.reached() && !scheduler.exited() {
@@ -79,7 +79,10 @@ fn in_user_space<P: Policy>(
     end: &mut End,
 ) -> Result<ExitReport, LoadError> {
     let mut scheduler = BpfScheduler::init(options)?;
-    eprintln!("scx_tiers: enabled, deciding in user space");
+    eprintln!(
+        "scx_tiers: enabled on {}, deciding in user space",
+        scheduler.topology()
+    );
     end.begin();
     let mut queue = BpfQueue::new(policy);
     let mut printer = Printer::new(cli);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder, UserRingBuffer};
 
 use crate::intf::{Counters, Depths, DispatchedTask, ExitRecord, QueuedTask};
+use crate::kernel::Topology;
 use crate::loader::{FREE_PROGRAM, LoadError, Mode, Options, PICK_PROGRAM, Scheduler};
 use crate::report::ExitReport;
 
@@ -95,6 +96,11 @@ impl BpfScheduler {
     pub fn room(&self) -> usize {
         let free = self.scheduler.run(FREE_PROGRAM, None).unwrap_or(0);
         usize::try_from(free).unwrap_or(0)
+    }
+
+    /// The machine it runs on.
+    pub fn topology(&self) -> &Topology {
+        self.scheduler.topology()
     }
 
     /// How many CPUs the machine can have.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,12 +44,37 @@ enum Part {
         #[arg(long, default_value_t = 2)]
         hogs: u32,
     },
+    /// A critical sleeper among hogs of the lower levels
+    Urgent {
+        /// How long
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Hogs for each of the two lowest levels
+        #[arg(long, default_value_t = 2)]
+        hogs: u32,
+    },
+    /// Only hogs, one cgroup against the other
+    Groups {
+        /// How long
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Hogs in each
+        #[arg(long, default_value_t = 2)]
+        hogs: u32,
+        /// The directory of a cgroup
+        front: PathBuf,
+        /// The directory of another
+        back: PathBuf,
+    },
     /// One part (for the above)
     #[command(hide = true)]
     One {
         name: String,
         nice: i32,
         seconds: u64,
+        /// When to begin: nanoseconds of CLOCK_MONOTONIC
+        #[arg(default_value_t = 0)]
+        at: u64,
     },
 }
 
@@ -56,11 +82,19 @@ fn main() -> ExitCode {
     let done = match Cli::parse().part {
         Part::All { seconds, hogs } => all(seconds, hogs),
         Part::Rivals { seconds, hogs } => rivals(seconds, hogs),
+        Part::Urgent { seconds, hogs } => urgent(seconds, hogs),
+        Part::Groups {
+            seconds,
+            hogs,
+            front,
+            back,
+        } => groups(seconds, hogs, &front, &back),
         Part::One {
             name,
             nice,
             seconds,
-        } => one(&name, nice, Duration::from_secs(seconds)),
+            at,
+        } => one(&name, nice, Duration::from_secs(seconds), at),
     };
     match done {
         Ok(result) => {
@@ -75,78 +109,115 @@ fn main() -> ExitCode {
 }
 
 fn all(seconds: u64, hogs: u32) -> io::Result<Value> {
-    let mut parts = Vec::new();
+    let mut load = Load::new(seconds);
     for (level, nice) in LEVELS {
         for _ in 0..hogs {
-            parts.push(Started::new(level, "hog", nice, seconds)?);
+            load.start(level, "hog", nice)?;
         }
-        parts.push(Started::new(level, "sleeper", nice, seconds)?);
+        load.start(level, "sleeper", nice)?;
     }
-    parts.push(Started::new("normal", "pingpong", 0, seconds)?);
-    parts.push(Started::new("normal", "forks", 0, seconds)?);
-    parts.push(Started::new("high", "fits", -5, seconds)?);
-    parts.push(Started::new("normal", "late", 0, seconds)?);
-    collect(parts, seconds)
+    load.start("normal", "pingpong", 0)?;
+    load.start("normal", "forks", 0)?;
+    load.start("high", "fits", -5)?;
+    load.start("normal", "late", 0)?;
+    load.collect()
 }
 
 fn rivals(seconds: u64, hogs: u32) -> io::Result<Value> {
-    let mut parts = Vec::new();
+    let mut load = Load::new(seconds);
     for (level, nice) in [LEVELS[0], LEVELS[3]] {
         for _ in 0..hogs {
-            parts.push(Started::new(level, "hog", nice, seconds)?);
+            load.start(level, "hog", nice)?;
         }
     }
-    collect(parts, seconds)
+    load.collect()
 }
 
-/// A part that runs.
-struct Started {
-    key: String,
-    child: Child,
+fn urgent(seconds: u64, hogs: u32) -> io::Result<Value> {
+    let mut load = Load::new(seconds);
+    let (level, nice) = LEVELS[3];
+    load.start(level, "sleeper", nice)?;
+    for (level, nice) in [LEVELS[0], LEVELS[1]] {
+        for _ in 0..hogs {
+            load.start(level, "hog", nice)?;
+        }
+    }
+    load.collect()
 }
 
-impl Started {
-    fn new(level: &str, name: &str, nice: i32, seconds: u64) -> io::Result<Self> {
+fn groups(seconds: u64, hogs: u32, front: &Path, back: &Path) -> io::Result<Value> {
+    let mut load = Load::new(seconds);
+    for (name, group) in [("front", front), ("back", back)] {
+        for _ in 0..hogs {
+            let id = load.start(name, "hog", 0)?;
+            std::fs::write(group.join("cgroup.procs"), id.to_string())?;
+        }
+    }
+    load.collect()
+}
+
+/// Parts that run beside each other, from the same moment on.
+struct Load {
+    seconds: u64,
+    at: u64,
+    parts: Vec<(String, Child)>,
+}
+
+impl Load {
+    /// How long parts may take to start, before any of them takes the CPU from those after it.
+    const LEAD: Duration = Duration::from_secs(1);
+
+    fn new(seconds: u64) -> Self {
+        Self {
+            seconds,
+            at: now_ns() + Self::LEAD.as_nanos() as u64,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Starts a part; returns its process id.
+    fn start(&mut self, level: &str, name: &str, nice: i32) -> io::Result<u32> {
         let child = Command::new(std::env::current_exe()?)
-            .args(["one", name, "--", &nice.to_string(), &seconds.to_string()])
+            .args(["one", name, "--", &nice.to_string()])
+            .args([self.seconds, self.at].map(|number| number.to_string()))
             .stdout(Stdio::piped())
             .spawn()?;
-        Ok(Self {
-            key: format!("{name}.{level}"),
-            child,
-        })
+        let id = child.id();
+        self.parts.push((format!("{name}.{level}"), child));
+        Ok(id)
+    }
+
+    /// Waits for all parts; figures of equal parts are added.
+    fn collect(self) -> io::Result<Value> {
+        let mut results: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        let mut finished = 0u64;
+        let total = self.parts.len();
+        for (key, child) in self.parts {
+            let output = child.wait_with_output()?;
+            if !output.status.success() {
+                continue;
+            }
+            finished += 1;
+            let values: BTreeMap<String, u64> = serde_json::from_slice(&output.stdout)?;
+            let merged = results.entry(key).or_default();
+            for (name, value) in values {
+                *merged.entry(name).or_default() += value;
+            }
+        }
+        Ok(json!({
+            "seconds": self.seconds,
+            "parts": total,
+            "finished": finished,
+            "results": results,
+        }))
     }
 }
 
-/// Waits for all parts; counts of equal parts are added, the rest is the
-/// last one's.
-fn collect(parts: Vec<Started>, seconds: u64) -> io::Result<Value> {
-    let mut results: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    let mut finished = 0u64;
-    let total = parts.len();
-    for part in parts {
-        let output = part.child.wait_with_output()?;
-        if !output.status.success() {
-            continue;
-        }
-        finished += 1;
-        let values: BTreeMap<String, u64> = serde_json::from_slice(&output.stdout)?;
-        let merged = results.entry(part.key).or_default();
-        for (name, value) in values {
-            *merged.entry(name).or_default() += value;
-        }
-    }
-    Ok(json!({
-        "seconds": seconds,
-        "parts": total,
-        "finished": finished,
-        "results": results,
-    }))
-}
-
-fn one(name: &str, nice: i32, length: Duration) -> io::Result<Value> {
+fn one(name: &str, nice: i32, length: Duration, at: u64) -> io::Result<Value> {
     become_part(name, nice)?;
-    let until = Instant::now() + length;
+    let lead = Duration::from_nanos(at.saturating_sub(now_ns()));
+    let until = Instant::now() + lead + length;
+    std::thread::sleep(lead);
     match name {
         "hog" => Ok(hog(until)),
         "sleeper" => Ok(sleeper(until)),
