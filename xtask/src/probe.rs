@@ -113,11 +113,7 @@ fn build() -> Result<PathBuf, ToolError> {
             .args(["--bin", "scx-lint"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")),
     )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into(),
-        PathBuf::from,
-    );
-    Ok(target.join("release/scx-lint"))
+    Ok(tools::target().join("release/scx-lint"))
 }
 
 fn at<T>(path: &std::path::Path, result: std::io::Result<T>) -> Result<T, ProbeError> {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 /// Why a program did not do its work.
@@ -158,6 +158,14 @@ fn failed(command: &Command, status: ExitStatus, stderr: &[u8]) -> ToolError {
         status,
         output: tail.join("\n"),
     }
+}
+
+/// Where cargo puts what it builds for us.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into(),
+        PathBuf::from,
+    )
 }
 
 /// A line on stdout. Whoever closed it (`| head`) does not want to hear more, and the work goes on.

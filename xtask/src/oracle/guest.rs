@@ -351,9 +351,5 @@ fn build() -> Result<PathBuf, ToolError> {
             .args(["build", "--quiet", "--package", "oracle-guest"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")),
     )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into(),
-        PathBuf::from,
-    );
-    Ok(target.join("debug/oracle-guest"))
+    Ok(tools::target().join("debug/oracle-guest"))
 }

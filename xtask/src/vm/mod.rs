@@ -83,6 +83,8 @@ pub struct VmRequest {
     pub silence: Option<Duration>,
     /// Processors.
     pub cpus: u32,
+    /// Sockets they are divided among; each has a last-level cache of its own.
+    pub sockets: u32,
     /// Memory in MiB.
     pub memory: u32,
     /// More for the kernel's command line.
@@ -101,6 +103,7 @@ impl VmRequest {
             timeout: Duration::from_secs(300),
             silence: None,
             cpus: 2,
+            sockets: 1,
             memory: 1024,
             kernel_arguments: Vec::new(),
             show_stderr: false,

@@ -35,7 +35,7 @@ pub fn boot(kernel: &Kernel, request: &VmRequest, archive: &[u8]) -> Result<VmRe
         .args(["-accel", "tcg,thread=single"])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args(["-m", &request.memory.to_string()])
-        .args(["-smp", &request.cpus.to_string()])
+        .args(["-smp", &processors(request)])
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
@@ -124,6 +124,14 @@ pub fn boot(kernel: &Kernel, request: &VmRequest, archive: &[u8]) -> Result<VmRe
         boot,
         total,
     })
+}
+
+fn processors(request: &VmRequest) -> String {
+    let (cpus, sockets) = (request.cpus, request.sockets.max(1));
+    format!(
+        "{cpus},sockets={sockets},cores={},threads=1",
+        cpus / sockets
+    )
 }
 
 fn kernel_command_line(request: &VmRequest) -> String {

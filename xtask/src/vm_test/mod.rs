@@ -2,17 +2,19 @@
 //! mixed load, CPUs that come and go, user space stopped and killed, and what the real kernel does
 //! with the variants the gate stops.
 
+mod figures;
 mod transcript;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::kernels::{Cache, Kernel, KernelError, Wanted};
 use crate::tools::{self, ToolError};
 use crate::vm::{self, GuestFile, VmError, VmOutcome, VmRequest};
-use transcript::Transcript;
+use figures::{Figures, Record};
+use transcript::{Part, Transcript};
 
 /// Everything there is to run, in order.
 const PARTS: &[&str] = &[
@@ -22,12 +24,29 @@ const PARTS: &[&str] = &[
     "deadline",
     "user",
     "user-deadline",
-    "hotplug",
     "stop",
     "kill",
     "example",
+    "rules",
+    "cgroups",
+    "refusals",
+    "caches",
     "broken",
 ];
+
+/// Those that run the same load for the same time, so that their figures compare.
+const MODES: &[&str] = &[
+    "default",
+    "fifo",
+    "throughput",
+    "deadline",
+    "user",
+    "user-deadline",
+];
+
+/// Parts that need a guest of their own, its CPUs and sockets: each socket has a last-level cache of
+/// its own, and broken schedulers may take a guest down.
+const ALONE: &[(&str, u32, u32)] = &[("caches", 4, 2), ("broken", 2, 1)];
 
 /// Arguments of `cargo xtask vm-test`.
 #[derive(Debug, clap::Args)]
@@ -42,11 +61,14 @@ pub struct Args {
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Seconds until a guest is switched off
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1200)]
     timeout: u64,
     /// Show what each guest said
     #[arg(long)]
     verbose: bool,
+    /// Keep the figures in scheduler/measured and in the table made of them
+    #[arg(long)]
+    record: bool,
     /// Cargo profile of the programs
     #[arg(long, default_value = "release")]
     profile: String,
@@ -67,10 +89,20 @@ pub enum VmTestError {
     /// The cache is empty.
     #[error("there is no kernel in the cache; get some with `cargo xtask kernels`")]
     NoKernel,
+    /// Kept figures are not what they were, or have no place.
+    #[error("{}: {what}; remove it, and `cargo xtask vm-test --record` measures again", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 /// What goes into every guest.
 struct Programs {
+    // Removed with us.
+    _objects: tempfile::TempDir,
     files: Vec<PathBuf>,
     variants: Vec<u8>,
 }
@@ -98,13 +130,14 @@ pub fn run(args: &Args) -> Result<u8, VmTestError> {
     };
     let mut failed = false;
     for kernel in &kernels {
-        // Broken schedulers get a guest of their own: they may take it down.
-        let (broken, sound): (Vec<&str>, Vec<&str>) =
-            parts.iter().copied().partition(|part| *part == "broken");
-        for parts in [sound, broken] {
-            if !parts.is_empty() {
-                failed |= !test(kernel, &programs, &parts, args)?;
-            }
+        let (alone, together): (Vec<&str>, Vec<&str>) = parts
+            .iter()
+            .partition(|part| ALONE.iter().any(|(name, ..)| name == *part));
+        if !together.is_empty() {
+            failed |= !test(kernel, &programs, &together, args)?;
+        }
+        for part in alone {
+            failed |= !test(kernel, &programs, &[part], args)?;
         }
     }
     Ok(u8::from(failed))
@@ -132,6 +165,12 @@ fn test(
         .generated
         .push(("/work/variants.tsv".into(), 0o644, variants));
     request.timeout = Duration::from_secs(args.timeout);
+    // Whether the messages have times is the kernel builder's choice otherwise.
+    request.kernel_arguments.push("printk.time=1".to_owned());
+    if let Some((_, cpus, sockets)) = ALONE.iter().find(|(name, ..)| parts == [*name]) {
+        request.cpus = *cpus;
+        request.sockets = *sockets;
+    }
     let result = vm::run(kernel, &request)?;
 
     let stdout = String::from_utf8_lossy(&result.stdout);
@@ -140,9 +179,11 @@ fn test(
     }
     let transcript = Transcript::read(&stdout);
     let mut well = true;
+    let of = |name: &str| transcript.parts.iter().find(|part| part.name == name);
+    let default = of("default").and_then(Figures::of);
     println!("{} ({:.0} s)", kernel.release, result.total.as_secs_f64());
     for part in &transcript.parts {
-        let (line, ok) = verdict::of(part);
+        let (line, ok) = verdict::of(part, default.as_ref());
         println!(
             "  {:<14} {} {line}",
             part.name,
@@ -162,7 +203,30 @@ fn test(
         println!("{}", result.console_tail(20));
         well = false;
     }
+    if args.record && transcript.parts.iter().any(is_mode) {
+        keep(kernel, &transcript, args)?;
+    }
     Ok(well)
+}
+
+fn is_mode(part: &Part) -> bool {
+    MODES.contains(&part.name.as_str())
+}
+
+/// Keeps the figures of the parts that have some.
+fn keep(kernel: &Kernel, transcript: &Transcript, args: &Args) -> Result<(), VmTestError> {
+    let measured = |part: &Part| Some((part.name.clone(), Figures::of(part)?));
+    let record = Record {
+        release: kernel.release.to_string(),
+        seconds: args.seconds,
+        parts: transcript
+            .parts
+            .iter()
+            .filter(|part| is_mode(part))
+            .filter_map(measured)
+            .collect(),
+    };
+    figures::keep(&kernel.release.series.to_string(), record)
 }
 
 fn ended(outcome: VmOutcome) -> String {
@@ -182,13 +246,21 @@ fn build(profile: &str) -> Result<Programs, VmTestError> {
             .args(build)
             .args(["--profile", profile]),
     )?;
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let target = tools::target();
     let built = target.join(if profile == "dev" { "debug" } else { profile });
-    let objects = target.join("broken");
+    // A place of its own, for runs beside each other.
+    let objects = tempfile::Builder::new()
+        .prefix("broken-")
+        .tempdir_in(&target)
+        .map_err(|source| VmError::File {
+            path: target,
+            source,
+        })?;
     let mut list = Command::new(built.join("examples/broken"));
-    let listed = tools::text(list.arg(&objects))?;
+    let listed = tools::text(list.arg(objects.path()))?;
 
     let mut programs = Programs {
+        _objects: objects,
         files: vec![
             built.join("scx_tiers"),
             built.join("tiers_load"),

@@ -21,32 +21,36 @@ pub struct Part {
     pub name: String,
     /// Every look at sched_ext's state.
     pub states: Vec<String>,
+    /// How long the scheduler was away after a CPU went or came, in milliseconds.
+    pub restarts: Vec<u64>,
     /// Exit status of the scheduler.
     pub rc: Option<i32>,
     /// What the scheduler said.
     pub said: Vec<String>,
-    /// Its figures for the whole run.
-    pub stats: Option<serde_json::Value>,
-    /// The mixed load's results.
-    pub all: Option<Load>,
-    /// The rivals' results.
-    pub rivals: Option<Load>,
-    /// Broken variants.
-    pub broken: Vec<Broken>,
+    /// Its figures, for each time it was loaded.
+    pub stats: Vec<serde_json::Value>,
+    /// Results of loads by name: `all` (the mixed load), `rivals`, `swapped`, `urgent`.
+    pub loads: BTreeMap<String, Load>,
+    /// The hog with a rule of its own.
+    pub favoured: Option<BTreeMap<String, u64>>,
+    /// The hogs beside it.
+    pub others: Vec<BTreeMap<String, u64>>,
+    /// What must not work, or does not.
+    pub trials: Vec<Trial>,
 }
 
-/// What became of a broken variant.
+/// A command that must be refused, or a broken variant.
 #[derive(Debug, Default)]
-pub struct Broken {
+pub struct Trial {
     /// Its name.
     pub name: String,
-    /// Exit status with the gate.
-    pub gate: Option<i32>,
-    /// What the gate said.
+    /// Exit status: of the command, or of the variant with the gate.
+    pub status: Option<i32>,
+    /// What the gate said of a variant.
     pub gate_said: Vec<String>,
-    /// Exit status without the gate.
+    /// Exit status of the variant without the gate.
     pub ungated: Option<i32>,
-    /// What the kernel made of it then.
+    /// What the command said; for a variant, without the gate.
     pub said: Vec<String>,
 }
 
@@ -114,30 +118,44 @@ impl Part {
     fn take(&mut self, word: &str, rest: &str) {
         match word {
             "state" => self.states.push(rest.to_owned()),
+            "restart" => self.restarts.extend(rest.parse::<u64>()),
             "rc" => self.rc = rest.parse().ok(),
-            "stats" => self.stats = serde_json::from_str(rest).ok(),
-            "all" => self.all = serde_json::from_str(rest).ok(),
-            "rivals" => self.rivals = serde_json::from_str(rest).ok(),
-            "broken" => self.broken.push(Broken {
+            "stats" => self.stats.extend(serde_json::from_str(rest)),
+            "all" | "rivals" | "swapped" | "urgent" => {
+                if let Ok(load) = serde_json::from_str(rest) {
+                    self.loads.insert(word.to_owned(), load);
+                }
+            }
+            "favoured" => self.favoured = serde_json::from_str(rest).ok(),
+            "other" => self.others.extend(serde_json::from_str(rest)),
+            "broken" | "refusal" => self.trials.push(Trial {
                 name: rest.to_owned(),
-                ..Broken::default()
+                ..Trial::default()
             }),
-            _ => match (self.broken.last_mut(), word) {
-                (Some(broken), "gate") => broken.gate = rest.parse().ok(),
-                (Some(broken), "gatesaid") => broken.gate_said.push(rest.to_owned()),
-                (Some(broken), "ungated") => broken.ungated = rest.parse().ok(),
-                (Some(broken), "said") => broken.said.push(rest.to_owned()),
-                (None, "said") => self.said.push(rest.to_owned()),
+            _ => match (self.trials.last_mut(), word) {
+                (Some(trial), "gate" | "refused") => trial.status = rest.parse().ok(),
+                (Some(trial), "gatesaid") => trial.gate_said.push(rest.to_owned()),
+                (Some(trial), "ungated") => trial.ungated = rest.parse().ok(),
+                (trial, "said") => match trial {
+                    // What follows the scheduler's own end is the scheduler's.
+                    Some(trial) if self.rc.is_none() => trial.said.push(rest.to_owned()),
+                    _ => self.said.push(rest.to_owned()),
+                },
                 _ => {}
             },
         }
     }
 
-    /// A counter of the whole run.
+    /// A load's results.
+    pub fn load(&self, name: &str) -> Option<&Load> {
+        self.loads.get(name)
+    }
+
+    /// A counter, over all times the scheduler was loaded.
     pub fn counter(&self, name: &str) -> u64 {
         self.stats
-            .as_ref()
-            .and_then(|stats| stats.get("stats")?.get(name)?.as_u64())
-            .unwrap_or(0)
+            .iter()
+            .filter_map(|stats| stats.get("stats")?.get(name)?.as_u64())
+            .sum()
     }
 }
