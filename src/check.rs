@@ -156,6 +156,7 @@ impl Verdict {
                 *kfuncs = reachable_kfuncs(&case, program);
             }
         }
+        let mut implied = Vec::new();
         for finding in findings.all {
             let outcome = finding.diagnostic.outcome;
             let concerns_object = match finding.program {
@@ -169,13 +170,22 @@ impl Verdict {
             };
             if concerns_object && outcome != Outcome::Ok {
                 verdict.outcome = verdict.outcome.max(outcome);
-                if !verdict.reasons.contains(&finding.diagnostic.message) {
-                    verdict.reasons.push(finding.diagnostic.message.clone());
+                let reasons = if finding.shown {
+                    &mut verdict.reasons
+                } else {
+                    &mut implied
+                };
+                if !reasons.contains(&finding.diagnostic.message) {
+                    reasons.push(finding.diagnostic.message.clone());
                 }
             }
             if finding.shown {
                 verdict.diagnostics.push(finding.diagnostic);
             }
+        }
+        // What only follows from a reason is none beside it.
+        if verdict.reasons.is_empty() {
+            verdict.reasons = implied;
         }
         verdict
     }
