@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
-use scx_lint::report::human::{self, termcolor::NoColor};
+use scx_lint::report::human;
 use scx_lint::{KernelRequest, check_bytes, series};
 
 const SOURCE: &str = "bpf/scx_tiers.bpf.c";
@@ -73,10 +73,7 @@ fn gate(object: &Path) -> Result<(), Box<dyn Error>> {
         series: series(),
         ..human::Options::default()
     };
-    let mut out = NoColor::new(Vec::new());
-    human::render(&report, &options, &mut out)?;
-    let findings = String::from_utf8_lossy(&out.into_inner()).into_owned();
-    Err(Refusal::Findings(findings).into())
+    Err(Refusal::Findings(human::to_text(&report, &options)?).into())
 }
 
 /// The compiler: `CLANG`, else the first of these that is installed, else

@@ -2,8 +2,7 @@
 //! loaded, against the running kernel's own types and release.
 
 use scx_lint::profile::LoadProfile;
-use scx_lint::report::human::{self, termcolor::NoColor};
-use scx_lint::report::{Level, Report};
+use scx_lint::report::{Level, Report, human};
 use scx_lint::{KernelRequest, check_bytes, series};
 use thiserror::Error;
 
@@ -96,9 +95,6 @@ fn render(report: &Report) -> String {
         series: series(),
         ..human::Options::default()
     };
-    let mut out = NoColor::new(Vec::new());
-    match human::render(report, &options, &mut out) {
-        Ok(()) => String::from_utf8_lossy(&out.into_inner()).into_owned(),
-        Err(error) => format!("(the findings cannot be shown: {error})"),
-    }
+    human::to_text(report, &options)
+        .unwrap_or_else(|error| format!("(the findings cannot be shown: {error})"))
 }

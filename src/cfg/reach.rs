@@ -62,7 +62,7 @@ pub struct Reach {
     pub graph: DiGraph<Role, u32>,
     /// The entry.
     pub entry: NodeIndex,
-    /// Kfunc calls, nearest to the entry first.
+    /// Kfunc calls, nearest to the entry first; inside a function as they stand.
     pub calls: Vec<KfuncCall>,
     /// Instructions whose CO-RE relocation (index in the function) has no target.
     pub no_target: Vec<(Site, usize)>,

@@ -29,6 +29,16 @@ pub struct Options {
     pub roots: Vec<PathBuf>,
 }
 
+/// `report` as text without colour.
+///
+/// # Errors
+/// When something in it cannot be rendered.
+pub fn to_text(report: &Report, options: &Options) -> io::Result<String> {
+    let mut out = termcolor::NoColor::new(Vec::new());
+    render(report, options, &mut out)?;
+    Ok(String::from_utf8_lossy(&out.into_inner()).into_owned())
+}
+
 /// Writes `report` to `out`; whether in colour is up to `out`.
 ///
 /// # Errors

@@ -19,15 +19,9 @@
 //! call to one that may. Enclose an RCU-protected call, and the use of what it returns, in an RCU read
 //! section.
 
-use super::support::{Call, Case, Findings, Host};
+use super::support::{Case, Findings, Host};
 use super::{Lifecycle, Rule, RuleInfo};
 use crate::report::{Level, Outcome};
-
-/// The calls as they stand in the program.
-fn in_order(mut calls: Vec<Call<'_>>) -> Vec<Call<'_>> {
-    calls.sort_by_key(|call| (call.call.site.role, call.call.site.insn));
-    calls
-}
 
 /// See the module's documentation.
 pub struct KfuncSleepable;
@@ -48,7 +42,7 @@ impl Rule for KfuncSleepable {
         for program in &case.programs {
             // What follows an iterator's first mistake are consequences of it.
             let mut told_of_iterator = false;
-            for call in in_order(case.calls(program)) {
+            for call in case.calls(program) {
                 let Some(kfunc) = call.kfunc else { continue };
                 let role = program
                     .reach

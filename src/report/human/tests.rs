@@ -2,7 +2,7 @@ use std::fs;
 
 use super::super::diagnostic::Location;
 use super::super::{ProgramReport, StructOpsReport, json, style};
-use super::termcolor::{Ansi, NoColor};
+use super::termcolor::Ansi;
 use super::*;
 
 const SERIES: [&str; 12] = [
@@ -209,9 +209,7 @@ fn text(report: &Report, roots: Vec<PathBuf>) -> String {
         series: Series::new(SERIES),
         roots,
     };
-    let mut out = NoColor::new(Vec::new());
-    render(report, &options, &mut out).unwrap();
-    String::from_utf8(out.into_inner()).unwrap()
+    to_text(report, &options).unwrap()
 }
 
 fn one(path: &str, diagnostics: Vec<Diagnostic>) -> Report {

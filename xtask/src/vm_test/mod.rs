@@ -16,25 +16,7 @@ use crate::vm::{self, GuestFile, VmError, VmOutcome, VmRequest};
 use figures::{Figures, Record};
 use transcript::{Part, Transcript};
 
-/// Everything there is to run, in order.
-const PARTS: &[&str] = &[
-    "default",
-    "fifo",
-    "throughput",
-    "deadline",
-    "user",
-    "user-deadline",
-    "stop",
-    "kill",
-    "example",
-    "rules",
-    "cgroups",
-    "refusals",
-    "caches",
-    "broken",
-];
-
-/// Those that run the same load for the same time, so that their figures compare.
+/// Parts that run the same load for the same time, so that their figures compare.
 const MODES: &[&str] = &[
     "default",
     "fifo",
@@ -43,6 +25,16 @@ const MODES: &[&str] = &[
     "user",
     "user-deadline",
 ];
+
+/// The other parts: what befalls a scheduler, one thing each.
+const EVENTS: &[&str] = &[
+    "stop", "kill", "example", "rules", "cgroups", "refusals", "caches", "broken",
+];
+
+/// Everything there is to run, in order.
+fn all_parts() -> impl Iterator<Item = &'static str> {
+    MODES.iter().chain(EVENTS).copied()
+}
 
 /// Parts that need a guest of their own, its CPUs and sockets: each socket has a last-level cache of
 /// its own, and broken schedulers may take a guest down.
@@ -55,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "VERSION")]
     kernel: Vec<Wanted>,
     /// Only these parts
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(PARTS))]
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(all_parts()))]
     part: Vec<String>,
     /// How long each mode runs under load
     #[arg(long, default_value_t = 20)]
@@ -125,7 +117,7 @@ pub fn run(args: &Args) -> Result<u8, VmTestError> {
     }
     let programs = build(&args.profile)?;
     let parts: Vec<&str> = match args.part.as_slice() {
-        [] => PARTS.to_vec(),
+        [] => all_parts().collect(),
         parts => parts.iter().map(String::as_str).collect(),
     };
     let mut failed = false;
